@@ -54,6 +54,9 @@ uint32_t br__ranks_begin(void);
 /* If a launcher has started several processes, join them; rc: what this one has found already, and
  * err.  The status is that of all. */
 int br__ranks_join(struct br__cli *c, int rc, struct br_err *err) BR_MUST_CHECK;
+/* How long ranks that are threads wait for each other between devices.  overrides: also what the
+ * environment says. */
+void br__ranks_tell_devices(int seconds, int overrides);
 #define BR__COMM_TIMEOUT 600 /* seconds, as distributed_timeout_minutes */
 /* Join them.  device: what ranks of torchrun talk through, "auto": the best there is. */
 struct br__launch;

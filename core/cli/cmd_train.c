@@ -82,8 +82,11 @@ static int compare_recipes(struct training *x, struct br_err *err)
     if (!rc)
         rc = br__procs_same("recipe", b.n ? b.p : "", err);
     br__buf_free(&b);
-    if (!BR__FLAG(x->c, COMM_TIMEOUT))
-        br__procs_patience((int)BR__MIN(x->run.patience, INT32_MAX / 1000));
+    if (!BR__FLAG(x->c, COMM_TIMEOUT)) {
+        int seconds = (int)BR__MIN(x->run.patience, INT32_MAX / 1000);
+        br__procs_patience(seconds);
+        br__ranks_tell_devices(seconds, 0);
+    }
     return rc;
 }
 

@@ -163,14 +163,24 @@ static int patience_of(struct br__cli *c)
     return BR__FLAG(c, COMM_TIMEOUT) ? (int)BR__INT(c, COMM_TIMEOUT) : BR__COMM_TIMEOUT;
 }
 
+void br__ranks_tell_devices(int seconds, int overrides)
+{
+    char text[16];
+    snprintf(text, sizeof text, "%d", seconds);
+    setenv("BRIDGE_COMM_TIMEOUT", text, overrides);
+}
+
 int br__ranks_join(struct br__cli *c, int rc, struct br_err *err)
 {
     struct br__launch l;
     struct br_err found = BR_ERR_INIT;
     int launched = br__launch_find(&l, &found);
     if (launched || l.size == 1) {
-        if (c->cmd && runs_over_ranks(c->cmd))
+        if (c->cmd && runs_over_ranks(c->cmd)) {
             br__procs_watch_threads(patience_of(c), lose_thread);
+            if (BR__FLAG(c, COMM_TIMEOUT))
+                br__ranks_tell_devices(patience_of(c), 1);
+        }
         if (launched && !rc && err)
             *err = found;
         return rc ? rc : launched;

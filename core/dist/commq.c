@@ -10,6 +10,7 @@
  * Who waits looks a few times before it sleeps: most calls are short, and a wake-up costs more. */
 #include "processes.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #define LOOKS 5000 /* some microseconds */
@@ -22,6 +23,10 @@ struct br__commq {
     int is_started, is_over;
     pthread_t thread;
     struct br_comm *world; /* aborted when a job fails; NULL: not known yet */
+    /* The last call of the rank; another thread reads. */
+    _Atomic uint64_t n_calls;
+    _Atomic(const char *) op, group;
+    atomic_size_t n;
 };
 
 /* The queue whose thread this is. */
@@ -135,6 +140,19 @@ void br__commq_abort_with(struct br__commq *q, struct br_comm *world)
     q->world = world;
 }
 
+uint64_t br__commq_calls(const struct br__commq *q)
+{
+    return atomic_load(&q->n_calls);
+}
+
+void br__commq_last(const struct br__commq *q, char *text, size_t size)
+{
+    const char *op = atomic_load(&q->op), *group = atomic_load(&q->group);
+    text[0] = '\0';
+    if (op && group)
+        snprintf(text, size, "%s of %zu (%s)", op, atomic_load(&q->n), group);
+}
+
 void br__commq_close(struct br__commq *q)
 {
     if (!q)
@@ -156,10 +174,12 @@ void br__commq_close(struct br__commq *q)
 struct queued {
     struct br_comm comm, *under;
     struct br__commq *queue;
+    const char *group;
 };
 
 /* One call; fields that it does not have are zero. */
 struct call {
+    const char *op; /* NULL: it is not noted */
     struct br_comm *c;
     void *out;
     const void *in;
@@ -178,6 +198,12 @@ static int carry_out(struct br_comm *c, int (*run)(void *arg, struct br_err *err
     struct br__commq *q = w->queue;
     struct br__comm_job job = {.run = run, .arg = call};
     call->c = w->under;
+    if (call->op) {
+        atomic_store(&q->op, call->op);
+        atomic_store(&q->group, w->group);
+        atomic_store(&q->n, call->n);
+        atomic_fetch_add(&q->n_calls, 1);
+    }
     if (served == q || !atomic_load(&q->n_posted))
         return run(call, err);
     int rc = commq_put(q, &job, err);
@@ -193,7 +219,7 @@ static int run_all_reduce(void *arg, struct br_err *err)
 static int queued_all_reduce(struct br_comm *c, void *buf, size_t n, uint32_t dtype,
                              struct br_err *err)
 {
-    struct call x = {.out = buf, .n = n, .dtype = dtype};
+    struct call x = {.op = "all_reduce", .out = buf, .n = n, .dtype = dtype};
     return carry_out(c, run_all_reduce, &x, err);
 }
 
@@ -206,7 +232,7 @@ static int run_all_gather(void *arg, struct br_err *err)
 static int queued_all_gather(struct br_comm *c, void *out, const void *in, size_t n_each,
                              uint32_t dtype, struct br_err *err)
 {
-    struct call x = {.out = out, .in = in, .n = n_each, .dtype = dtype};
+    struct call x = {.op = "all_gather", .out = out, .in = in, .n = n_each, .dtype = dtype};
     return carry_out(c, run_all_gather, &x, err);
 }
 
@@ -219,7 +245,7 @@ static int run_reduce_scatter(void *arg, struct br_err *err)
 static int queued_reduce_scatter(struct br_comm *c, void *out, const void *in, size_t n_each,
                                  uint32_t dtype, struct br_err *err)
 {
-    struct call x = {.out = out, .in = in, .n = n_each, .dtype = dtype};
+    struct call x = {.op = "reduce_scatter", .out = out, .in = in, .n = n_each, .dtype = dtype};
     return carry_out(c, run_reduce_scatter, &x, err);
 }
 
@@ -234,7 +260,8 @@ static int queued_all_to_all(struct br_comm *c, void *out, const size_t *recv_co
                              const void *in, const size_t *send_counts, uint32_t dtype,
                              struct br_err *err)
 {
-    struct call x = {.out = out,
+    struct call x = {.op = "all_to_all",
+                     .out = out,
                      .in = in,
                      .recv_counts = recv_counts,
                      .send_counts = send_counts,
@@ -251,7 +278,7 @@ static int run_broadcast(void *arg, struct br_err *err)
 static int queued_broadcast(struct br_comm *c, void *buf, size_t n, uint32_t dtype, uint32_t root,
                             struct br_err *err)
 {
-    struct call x = {.out = buf, .n = n, .dtype = dtype, .root = root};
+    struct call x = {.op = "broadcast", .out = buf, .n = n, .dtype = dtype, .root = root};
     return carry_out(c, run_broadcast, &x, err);
 }
 
@@ -264,7 +291,7 @@ static int run_exchange(void *arg, struct br_err *err)
 static int queued_exchange(struct br_comm *c, const struct br_p2p *ops, size_t n,
                            struct br_err *err)
 {
-    struct call x = {.ops = ops, .n = n};
+    struct call x = {.op = "exchange", .ops = ops, .n = n};
     return carry_out(c, run_exchange, &x, err);
 }
 
@@ -277,7 +304,7 @@ static int run_split(void *arg, struct br_err *err)
 static int queued_split(struct br_comm *c, uint32_t color, uint32_t key, struct br_comm **out,
                         struct br_err *err)
 {
-    struct call x = {.made = out, .color = color, .key = key};
+    struct call x = {.op = "split", .made = out, .color = color, .key = key};
     *out = NULL;
     return carry_out(c, run_split, &x, err);
 }
@@ -331,13 +358,13 @@ static const struct br_comm_ops ops = {
     .close = queued_close,
 };
 
-int br__commq_wrap(struct br__commq *q, struct br_comm *under, struct br_comm **out,
-                   struct br_err *err)
+int br__commq_wrap(struct br__commq *q, struct br_comm *under, const char *group,
+                   struct br_comm **out, struct br_err *err)
 {
     struct queued *w = br__calloc(1, sizeof *w);
     if (!w)
         return br__nomem(err, "for a group of ranks");
-    *w = (struct queued){{&ops, w, under->rank, under->size}, under, q};
+    *w = (struct queued){{&ops, w, under->rank, under->size}, under, q, group};
     *out = &w->comm;
     return BR_OK;
 }

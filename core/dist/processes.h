@@ -47,14 +47,20 @@ int br__commq_open(struct br__commq **out, struct br_err *err) BR_MUST_CHECK;
 void br__commq_abort_with(struct br__commq *q, struct br_comm *world);
 void br__commq_close(struct br__commq *q); /* when it is empty; NULL is fine */
 /* The same communicator, whose calls go through the queue.  It owns `under`; what it splits is not
- * wrapped. */
-int br__commq_wrap(struct br__commq *q, struct br_comm *under, struct br_comm **out,
-                   struct br_err *err) BR_MUST_CHECK;
+ * wrapped.  group: its name, which stays. */
+int br__commq_wrap(struct br__commq *q, struct br_comm *under, const char *group,
+                   struct br_comm **out, struct br_err *err) BR_MUST_CHECK;
+/* From any thread: how many calls the rank has made, and the last as "all_reduce of 7 (tp)"; ""
+ * before the first. */
+uint64_t br__commq_calls(const struct br__commq *q);
+void br__commq_last(const struct br__commq *q, char *text, size_t size);
 
 /* ---- procs.c --------------------------------------------------------------------------------- */
 
 struct br_comm *br__procs_world(void);   /* of all processes; NULL if alone */
 struct br__commq *br__procs_queue(void); /* of this process */
+/* What br__procs_watch_threads and br__procs_patience have said: seconds, 0: for ever. */
+int br__procs_watched(void (**lost)(const char *text));
 
 /* ---- control.c: TCP connections to rank 0, beside the plane ---------------------------------- */
 

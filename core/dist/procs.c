@@ -17,6 +17,7 @@ static struct {
     int32_t *statuses; /* [size] */
     uint32_t rank, local;
     uint32_t pretended; /* size; 0: nothing is */
+    int patience;       /* seconds, for threads */
     void (*lost)(const char *text);
 } procs;
 
@@ -61,13 +62,20 @@ void br__procs_patience(int seconds)
     if (procs.world)
         br__control_patience(seconds);
     else
-        br__local_watch(seconds, procs.lost);
+        br__procs_watch_threads(seconds, procs.lost);
 }
 
 void br__procs_watch_threads(int seconds, void (*lost)(const char *text))
 {
+    procs.patience = seconds;
     procs.lost = lost;
     br__local_watch(seconds, lost);
+}
+
+int br__procs_watched(void (**lost)(const char *text))
+{
+    *lost = procs.lost;
+    return procs.patience;
 }
 
 /* ---- what all ranks know --------------------------------------------------------------------- */
@@ -301,7 +309,8 @@ static int open_world(const struct br__procs_opts *o, struct br_err *err)
     if (!rc)
         rc = br__commq_open(&procs.queue, err);
     if (!rc)
-        rc = br__commq_wrap(procs.queue, watched, &procs.world, err);
+        rc =
+            br__commq_wrap(procs.queue, watched, br__group_name(BR_GROUP_WORLD), &procs.world, err);
     if (!rc)
         br__commq_abort_with(procs.queue, procs.world);
     return rc;

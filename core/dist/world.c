@@ -4,9 +4,14 @@
  *
  * Each run increments a counter.  A thread sleeps on that counter (futex), executes the run, and
  * reports that it is done.  It does not spin before it sleeps: ranks may outnumber cores, and a
- * spinning thread would occupy the core that the rank it waits for needs. */
+ * spinning thread would occupy the core that the rank it waits for needs.
+ *
+ * A rank that keeps the others waiting for the end of a run is found by those: they count the
+ * seconds in which no rank does anything, as kernels/comm/local.c does within a call. */
 #include "processes.h"
 
+#include <errno.h>
+#include <inttypes.h>
 #include <linux/futex.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -18,6 +23,7 @@ struct rank_thread {
     struct br__world *world;
     struct br__rank_info info;
     pthread_t thread;
+    _Atomic uint32_t ended; /* the last run that it has */
     int rc;
     struct br_err err;
 };
@@ -33,7 +39,10 @@ struct br__world {
     void *arg;
     pthread_mutex_t turn;    /* one run at a time */
     _Atomic uint32_t run;    /* goes up with each run; threads wait for it */
-    _Atomic uint32_t active; /* threads that have not finished this run; the caller waits for 0 */
+    _Atomic uint32_t active; /* ranks here that have not ended this run; the caller waits for 0 */
+    int patience;            /* seconds that a rank may keep the others waiting; 0: for ever */
+    void (*lost)(const char *text);
+    atomic_int is_lost; /* it was called */
 };
 
 /* ---- waiting --------------------------------------------------------------------------------- */
@@ -45,14 +54,74 @@ static void wait_while(_Atomic uint32_t *word, uint32_t value)
         syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, value, NULL, NULL, 0);
 }
 
+/* The same for at most a second.  1: the second is over. */
+static int wait_second(_Atomic uint32_t *word, uint32_t value)
+{
+    const struct timespec second = {.tv_sec = 1};
+    return syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, value, &second, NULL, 0) &&
+           errno == ETIMEDOUT;
+}
+
 static void world_wake(_Atomic uint32_t *word)
 {
     syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, INT32_MAX, NULL, NULL, 0);
 }
 
+/* ---- a rank that does not end its run -------------------------------------------------------- */
+
+/* Goes up with all that the ranks here do. */
+static uint64_t activity_of(struct br__world *w)
+{
+    struct br__beat beat;
+    br__watch_read(&beat);
+    uint64_t n = beat.progress + w->n_here - atomic_load(&w->active);
+    for (uint32_t i = w->first; i < w->first + w->n_here; i++)
+        n += br__commq_calls(w->ranks[i].info.queue);
+    return n;
+}
+
+static void blame(struct br__world *w)
+{
+    uint32_t run = atomic_load(&w->run), i = w->first;
+    char text[200], last[100];
+    while (i + 1 < w->first + w->n_here && atomic_load(&w->ranks[i].ended) == run)
+        i++;
+    br__commq_last(w->ranks[i].info.queue, last, sizeof last);
+    snprintf(text, sizeof text,
+             "rank %" PRIu32 " keeps others waiting for more than %d s (--comm-timeout)%s%s",
+             w->ranks[i].info.rank, w->patience, last[0] ? "; last: " : "", last);
+    w->lost(text);
+}
+
+/* What a rank that waits has seen. */
+struct patience {
+    uint64_t activity;
+    int idle; /* seconds */
+};
+
+/* By a rank that has ended this run, after each second in which others have not. */
+static void count_idle(struct br__world *w, struct patience *p)
+{
+    uint64_t now = activity_of(w);
+    if (now != p->activity)
+        *p = (struct patience){.activity = now};
+    else if (++p->idle >= w->patience && w->lost && !atomic_exchange(&w->is_lost, 1))
+        blame(w);
+}
+
+/* Wait while *word is `value`; while the others run, look what they do. */
+static void wait_watching(struct br__world *w, _Atomic uint32_t *word, uint32_t value)
+{
+    struct patience p = {0};
+    while (w->patience && atomic_load(word) == value && atomic_load(&w->active))
+        if (wait_second(word, value))
+            count_idle(w, &p);
+    wait_while(word, value);
+}
+
 /* ---- running --------------------------------------------------------------------------------- */
 
-static void run_rank(struct rank_thread *r)
+static void run_rank(struct rank_thread *r, uint32_t run)
 {
     struct br__world *w = r->world;
     memset(&r->err, 0, sizeof r->err);
@@ -62,6 +131,9 @@ static void run_rank(struct rank_thread *r)
         world->ops->abort(world);
     if (r->rc && host && host != world)
         host->ops->abort(host);
+    atomic_store(&r->ended, run);
+    if (atomic_fetch_sub(&w->active, 1) == 1 && w->n_threads)
+        world_wake(&w->active);
 }
 
 static void *world_serve(void *arg)
@@ -69,19 +141,17 @@ static void *world_serve(void *arg)
     struct rank_thread *r = arg;
     struct br__world *w = r->world;
     for (uint32_t seen = 0;; seen++) {
-        wait_while(&w->run, seen);
+        wait_watching(w, &w->run, seen);
         if (!w->fn)
             return NULL;
-        run_rank(r);
-        if (atomic_fetch_sub(&w->active, 1) == 1)
-            world_wake(&w->active);
+        run_rank(r, seen + 1);
     }
 }
 
 /* Let the threads run w->fn, or leave. */
 static void world_start(struct br__world *w)
 {
-    atomic_store(&w->active, w->n_threads);
+    atomic_store(&w->active, w->n_threads + 1);
     atomic_fetch_add(&w->run, 1);
     if (w->n_threads)
         world_wake(&w->run);
@@ -108,9 +178,9 @@ int br__world_run(struct br__world *w, int (*fn)(void *arg, uint32_t rank, struc
     w->fn = fn;
     w->arg = arg;
     world_start(w);
-    run_rank(&w->ranks[w->first]);
+    run_rank(&w->ranks[w->first], atomic_load(&w->run));
     for (uint32_t left; (left = atomic_load(&w->active)) != 0;)
-        wait_while(&w->active, left);
+        wait_watching(w, &w->active, left);
     int rc = first_error(w, err);
     pthread_mutex_unlock(&w->turn);
     return rc;
@@ -157,7 +227,9 @@ static int prepare_group(const struct meeting *m, uint32_t rank, enum br_group g
     int rc = BR_OK;
     if (br__procs_size() > 1)
         rc = br__watch(*c, br__group_name(g), c, err);
-    return rc || !m->on_host ? rc : br__commq_wrap(m->world->ranks[rank].info.queue, *c, c, err);
+    return rc || !m->on_host
+               ? rc
+               : br__commq_wrap(m->world->ranks[rank].info.queue, *c, br__group_name(g), c, err);
 }
 
 static int join_world(void *arg, uint32_t rank, struct br_err *err)
@@ -293,6 +365,7 @@ int br__world_open(struct br__world **out, const struct br_topo *t, const struct
     if (!w)
         return br__nomem(err, "for the ranks");
     w->topo = *t;
+    w->patience = br__procs_watched(&w->lost);
     pthread_mutex_init(&w->turn, NULL);
     w->ranks = br__calloc(t->world, sizeof *w->ranks);
     int rc =

@@ -3,7 +3,9 @@
  * CPU's kernels, in memory that is PROT_NONE unless a kernel, copy or collective of the device
  * runs: host code that uses an address of it dies of SIGSEGV.  An address that is handed to the
  * device and is not its own ends the process with a message.  Ranks are threads of one process;
- * during a collective each has its memory open. */
+ * during a collective each has its memory open.
+ *
+ * AWAY_STALLS=DEVICE:N  this device never ends its N-th piece of work */
 #include <bridge/backend.h>
 
 #include <pthread.h>
@@ -11,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #define DEVICES 64
 #define ALIGN ((size_t)256)
@@ -30,6 +33,7 @@ struct away {
     size_t n, cap;
     uint64_t features;
     int tickets; /* of fetches that nobody has ended */
+    long left;   /* pieces of work until it stalls; 0: it does not */
 };
 
 static const struct br_backend *cpu(void)
@@ -245,9 +249,17 @@ static size_t scratch_of(const struct br_call *c)
     return row->scratch ? row->scratch(c) : 0;
 }
 
+static void maybe_stall(struct away *d)
+{
+    if (d->left > 0 && --d->left == 0)
+        for (;;)
+            pause();
+}
+
 static void run(void *device, void (*fn)(void *arg, const struct br_stream *s), void *arg)
 {
     struct away *d = device;
+    maybe_stall(d);
     enter(d);
     cpu()->run(d->cpu, fn, arg);
     leave(d);
@@ -449,8 +461,10 @@ static int new_id(unsigned char id[BR_COMM_ID], struct br_err *err)
 static int join(void *device, const unsigned char id[BR_COMM_ID], uint32_t rank, uint32_t size,
                 struct br_comm **out, struct br_err *err)
 {
+    const char *timeout = getenv("BRIDGE_COMM_TIMEOUT"); /* as the CUDA backend has it */
     struct br_comm *inner;
     *out = NULL;
+    br__local_watch(timeout ? (int)strtol(timeout, NULL, 10) : 0, NULL);
     int rc = br__local_plane.join(NULL, id, rank, size, &inner, err);
     return rc ? rc : wrap(device, inner, out, err);
 }
@@ -488,6 +502,14 @@ static void close_device(void *device)
     free(d);
 }
 
+static long stalls_after(uint32_t index)
+{
+    unsigned device;
+    long n;
+    const char *text = getenv("AWAY_STALLS");
+    return text && sscanf(text, "%u:%ld", &device, &n) == 2 && device == index ? n : 0;
+}
+
 static int open_device(void **device, uint32_t index, uint32_t n_threads, uint64_t *features,
                        struct br_err *err)
 {
@@ -505,6 +527,7 @@ static int open_device(void **device, uint32_t index, uint32_t n_threads, uint64
         return rc;
     }
     d->features = *features;
+    d->left = stalls_after(index);
     *device = d;
     return BR_OK;
 }
