@@ -8,7 +8,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 static char file[4096];
 
@@ -51,6 +50,8 @@ START_TEST(of_a_layer)
     const struct decoded *d = &models[_i];
     char line[256], all[8192] = "";
     int at = 0, last = -1, layers = 0;
+    make_temp_file(file, sizeof file, "launches");
+    setenv("CUDASIM_LAUNCHES", file, 1);
     decode_one(d->model);
     FILE *f = fopen(file, "r");
     ck_assert_ptr_nonnull(f);
@@ -71,13 +72,6 @@ END_TEST
 
 int main(void)
 {
-    const char *tmp = getenv("TMPDIR");
-    snprintf(file, sizeof file, "%s/launches-XXXXXX", tmp ? tmp : "/tmp");
-    int fd = mkstemp(file);
-    if (fd < 0)
-        return 1;
-    close(fd);
-    setenv("CUDASIM_LAUNCHES", file, 1);
     Suite *s = suite_create("launches");
     TCase *t = tcase_create("launches");
     tcase_set_timeout(t, 120);

@@ -9,7 +9,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #define CAPACITY 20
 #define PROMPT 4
@@ -78,6 +77,8 @@ START_TEST(steps_of)
     struct br__llm_session *s = NULL;
     int32_t ids[NEW], again[NEW];
     size_t given[NEW];
+    make_temp_file(file, sizeof file, "steps");
+    setenv("CUDASIM_LAUNCHES", file, 1);
     snprintf(path, sizeof path, "%s/hf/%s", BRIDGE_TEST_DATA, models[_i]);
     const struct br__llm_opts o = {
         .weights = {.hf_model = path}, .device = "cuda", .precision = BR_BF16, .threads = 1};
@@ -106,13 +107,6 @@ END_TEST
 
 int main(void)
 {
-    const char *tmp = getenv("TMPDIR");
-    snprintf(file, sizeof file, "%s/steps-XXXXXX", tmp ? tmp : "/tmp");
-    int fd = mkstemp(file);
-    if (fd < 0)
-        return 1;
-    close(fd);
-    setenv("CUDASIM_LAUNCHES", file, 1);
     Suite *s = suite_create("steps");
     TCase *t = tcase_create("steps");
     tcase_set_timeout(t, 120);

@@ -130,11 +130,25 @@ void copy_file(const char *from, const char *to)
     ck_assert_msg(rc == BR_OK, "%s", err.msg);
 }
 
-static void make_dir(char *dir, size_t size, const char *name, const char *otherwise)
+/* Where a new file or directory goes: a pattern of mkstemp and mkdtemp. */
+static void temp_name(char *path, size_t size, const char *name, const char *otherwise)
 {
     const char *root = getenv("TMPDIR");
-    int n = snprintf(dir, size, "%s/%s-XXXXXX", root && *root ? root : otherwise, name);
+    int n = snprintf(path, size, "%s/%s-XXXXXX", root && *root ? root : otherwise, name);
     ck_assert_msg(n > 0 && (size_t)n < size, "TMPDIR is too long");
+}
+
+void make_temp_file(char *path, size_t size, const char *name)
+{
+    temp_name(path, size, name, "/tmp");
+    int fd = mkstemp(path);
+    ck_assert_msg(fd >= 0, "cannot make '%s'", path);
+    close(fd);
+}
+
+static void make_dir(char *dir, size_t size, const char *name, const char *otherwise)
+{
+    temp_name(dir, size, name, otherwise);
     ck_assert_msg(mkdtemp(dir) != NULL, "cannot make '%s'", dir);
 }
 

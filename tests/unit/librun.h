@@ -31,6 +31,8 @@ int need_fixture(const char *name);
 /* The bytes of file `from` as file `to`. */
 void copy_file(const char *from, const char *to);
 
+/* A new, empty file <name>-XXXXXX below $TMPDIR, else /tmp. */
+void make_temp_file(char *path, size_t size, const char *name);
 /* A new directory <name>-XXXXXX below $TMPDIR, else /tmp. */
 void make_temp_dir(char *dir, size_t size, const char *name);
 /* The same below $TMPDIR, else in memory if 32 MB are free there: for thousands of small files,
