@@ -25,14 +25,17 @@ static int descending(const void *a, const void *b)
     return (x < y) - (x > y);
 }
 
-/* Between the k-th largest logit and the next. */
-static double margin_of(const float *logits, int64_t n, int64_t k)
+/* Between the k-th largest logit of token t and the next. */
+static double margin_of(const struct br_tensor *logits, int64_t t, int64_t k)
 {
     float sorted[256];
-    if (n > (int64_t)BR_COUNTOF(sorted))
+    size_t n = (size_t)logits->shape[1], width = br_dtype_size((int)logits->dtype);
+    if (n > BR_COUNTOF(sorted))
         exit(2);
-    memcpy(sorted, logits, (size_t)n * sizeof *sorted);
-    qsort(sorted, (size_t)n, sizeof *sorted, descending);
+    (void)br_cast(sorted, BR_F32,
+                  (const char *)logits->data + (size_t)(t * logits->stride[0]) * width,
+                  (int)logits->dtype, n, 0);
+    qsort(sorted, n, sizeof *sorted, descending);
     return (double)sorted[k - 1] - (double)sorted[k];
 }
 
@@ -40,8 +43,7 @@ static void watched_topk(const struct br_call *c)
 {
     const struct br_tensor *x = &c->in[0];
     for (int64_t t = 0; t < x->shape[0]; t++) {
-        const float *row = (const float *)x->data + t * x->stride[0];
-        seen.least = fmin(seen.least, margin_of(row, x->shape[1], c->attr.i[0]));
+        seen.least = fmin(seen.least, margin_of(x, t, c->attr.i[0]));
         seen.n++;
     }
     seen.topk(c);
