@@ -108,7 +108,7 @@ static void must_fit(const struct ncclComm *c, int rank)
     if (s->device == c->device)
         sim_report("nccl", c->pc, "ranks %d and %d are on device %d", rank, c->rank, c->device);
     if (s->pid != (int)getpid())
-        sim_has_others = true;
+        sim_meets_others();
 }
 
 static void take_seat(ncclComm_t c, struct world *w)

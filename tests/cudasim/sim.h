@@ -127,8 +127,9 @@ SIM_API void sim_enqueue(cudaStream_t stream, const char *name, const char *chec
                          bool (*run)(void *arg), const void *arg, size_t arg_size, const void *pc);
 SIM_API void sim_waits_for(const void *pc, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
-/* Another process takes part, which cannot tell this one that something has happened. */
-SIM_API extern bool sim_has_others;
+/* Another process takes part, which cannot tell this one that something has happened; and this
+ * one's devices go on from now on without being waited for. */
+SIM_API void sim_meets_others(void);
 /* Wait for something to happen, at most for the rest of the seconds that a program may stand still;
  * false: they are over. */
 SIM_API bool sim_wait(double since);

@@ -346,8 +346,37 @@ void sim_waits_for(const void *pc, const char *format, ...)
     va_end(args);
 }
 
-#define LOOK_NS 200000 /* between looks at what another process has done */
-bool sim_has_others;
+#define LOOK_NS 200000   /* between looks at what another process has done */
+#define GO_ON_NS 1000000 /* between two turns of go_on */
+static bool has_others;
+
+/* A device goes on with what it was given while its process waits for another one: by an MPI's
+ * message, of which nothing here knows. */
+static void *go_on(void *unused)
+{
+    const struct timespec pause = {0, GO_ON_NS};
+    for (;;) {
+        nanosleep(&pause, NULL);
+        pthread_mutex_lock(&sim_lock);
+        while (run_others(NULL))
+            ;
+        pthread_mutex_unlock(&sim_lock);
+    }
+    return unused;
+}
+
+void sim_meets_others(void)
+{
+    pthread_t thread;
+    if (has_others)
+        return;
+    has_others = true;
+    if (pthread_create(&thread, NULL, go_on, NULL)) {
+        fprintf(stderr, "cudasim: no thread for the device\n");
+        abort();
+    }
+    pthread_detach(thread);
+}
 
 bool sim_wait(double since)
 {
@@ -358,7 +387,7 @@ bool sim_wait(double since)
     if (sim_now() - since > (double)limit)
         return false;
     clock_gettime(CLOCK_REALTIME, &t);
-    if (!sim_has_others)
+    if (!has_others)
         t.tv_sec += 1;
     else if ((t.tv_nsec += LOOK_NS) >= 1000000000) {
         t.tv_sec += 1;
