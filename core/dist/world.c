@@ -23,7 +23,7 @@ struct rank_thread {
     struct br__world *world;
     struct br__rank_info info;
     pthread_t thread;
-    _Atomic uint32_t ended; /* the last run that it has */
+    _Atomic uint32_t ended; /* number of the last run that it finished */
     int rc;
     struct br_err err;
 };
@@ -54,7 +54,7 @@ static void wait_while(_Atomic uint32_t *word, uint32_t value)
         syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, value, NULL, NULL, 0);
 }
 
-/* The same for at most a second.  1: the second is over. */
+/* Wait while *word is `value`, for at most a second.  1: the second is over. */
 static int wait_second(_Atomic uint32_t *word, uint32_t value)
 {
     const struct timespec second = {.tv_sec = 1};
@@ -99,7 +99,7 @@ struct patience {
     int idle; /* seconds */
 };
 
-/* By a rank that has ended this run, after each second in which others have not. */
+/* A rank that has ended this run calls it after each second in which others have not. */
 static void count_idle(struct br__world *w, struct patience *p)
 {
     uint64_t now = activity_of(w);

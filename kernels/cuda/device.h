@@ -44,11 +44,11 @@ struct br__cuda {
 
 /* ---- device.c -------------------------------------------------------------------------------- */
 
-/* Make it the thread's current device, with which every entry of the table begins.  The error of
- * one that does not answer, or whose context has ended. */
+/* Make it the thread's current device, with which every entry of the table begins.  Fails if the
+ * device does not answer or its context has ended. */
 int br__cuda_enter(struct br__cuda *d, struct br_err *err);
-/* The same before something is freed, whatever was before, and tried twice.  0: it does not answer,
- * and what it has is lost. */
+/* The same before something is freed: earlier errors do not count, and a failed attempt is repeated
+ * once.  Returns 0 if the device does not answer: its memory cannot be freed then. */
 int br__cuda_enter_to_free(struct br__cuda *d);
 cudaStream_t br__cuda_stream(const struct br_call *c);
 int br__cuda_may_overlap(const struct br_call *c);

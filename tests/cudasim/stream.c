@@ -350,8 +350,8 @@ void sim_waits_for(const void *pc, const char *format, ...)
 #define GO_ON_NS 1000000 /* between two turns of go_on */
 static bool has_others;
 
-/* A device goes on with what it was given while its process waits for another one: by an MPI's
- * message, of which nothing here knows. */
+/* Runs the work of the devices while their process waits for an MPI message, which the simulator
+ * does not see. */
 static void *go_on(void *unused)
 {
     const struct timespec pause = {0, GO_ON_NS};
